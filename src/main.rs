@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-// One connection's panic is caught there (src/http/connection.rs); aborting would take the whole hub down.
+// One connection's panic is caught there (src/http/request_loop.rs); aborting would take the whole hub down.
 #[cfg(not(panic = "unwind"))]
 compile_error!("gambi must be built with panic = \"unwind\"");
 

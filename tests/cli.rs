@@ -962,6 +962,10 @@ fn a_refusal_names_the_flag_that_mends_it() {
         assert!(lines[0].contains(says) && lines[1].starts_with("Hint: "), "{args:?}: {}", ran.err);
         assert!(lines[1].contains(flag) && !ran.err.contains("X-Gambi"), "{args:?}: {}", ran.err);
     }
+    for unsendable in [" pw", "größe"] {
+        let ran = run(&["models", "-H", &url, "-r", &room, "-p", unsendable]);
+        assert!(ran.code == 2 && ran.err.contains("must be printable ASCII"), "{unsendable}: {}", ran.err);
+    }
 }
 
 #[test]

@@ -108,6 +108,23 @@ fn a_slip_in_the_base_url_is_served_or_answered_with_the_right_one() {
 }
 
 #[test]
+fn the_right_base_url_is_the_one_that_clients_use() {
+    let hint = |hub: &TestHub, headers: &[(&str, &str)]| {
+        let mut conn = Conn::open(hub.addr());
+        conn.ask("GET", "/v1/models", headers, None).answer().text()
+    };
+    let public = TestHub::with(|options| options.public_url = Some("https://hub.example/base".into()));
+    let text = hint(&public, &[]);
+    assert!(text.contains("a room is https://hub.example/base/rooms/CODE/v1"), "{text}");
+    let behind_proxy = TestHub::with(|options| options.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
+    let forwarded = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "hub.example")];
+    let text = hint(&behind_proxy, &forwarded);
+    assert!(text.contains("a room is https://hub.example/rooms/CODE/v1"), "{text}");
+    let text = hint(&TestHub::start(), &forwarded);
+    assert!(text.contains("a room is http://test/rooms/CODE/v1"), "no proxy is trusted: {text}");
+}
+
+#[test]
 fn each_vendors_clients_get_errors_in_their_own_shape() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -13,6 +13,7 @@ use gambi::client::Client;
 use gambi::hub::{HubKey, parse_config};
 use gambi::proto::invitation::Invitation;
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
+use gambi::proto::web::fits_a_header;
 
 use super::commands::Flag;
 use super::config_file::{self, Environment};
@@ -322,8 +323,10 @@ impl<'v> Context<'v> {
     pub fn client_with(&self, password: Option<&str>) -> Result<Client, Failure> {
         let client = self.client()?;
         let Some(password) = password else { return Ok(client) };
-        if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-            return Err(Failure::usage("the password of a private room must be printable ASCII"));
+        if !fits_a_header(password) {
+            return Err(Failure::usage(
+                "the password of a private room must be printable ASCII without blanks at its ends",
+            ));
         }
         Ok(client.with_room_password(password))
     }

@@ -15,6 +15,7 @@ use gambi::hub::{
     ServerTls, Timeouts, UsageFile, parse_config,
 };
 use gambi::proto::time::millis;
+use gambi::proto::web::without_scheme;
 
 use super::banner::Banner;
 use super::context::Context;
@@ -317,7 +318,7 @@ fn origin(text: &str) -> Option<String> {
 
 fn web_url(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/');
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let rest = without_scheme(text)?;
     let plain = rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#".contains(&b));
     (plain && !rest.is_empty() && !rest.starts_with(['/', ':'])).then(|| text.to_owned())
 }

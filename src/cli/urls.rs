@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gambi::hub::network_address;
+use gambi::proto::web::{host_of, is_loopback_name};
 
 /// The scheme of a hub's URLs.
 pub fn scheme(tls: bool) -> &'static str {
@@ -67,8 +68,7 @@ impl Urls {
 
 /// Whether a URL's host is loopback.
 pub fn is_local(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    host.starts_with("localhost") || host.starts_with("127.") || host.starts_with("[::1]")
+    host_of(url).is_some_and(is_loopback_name)
 }
 
 #[cfg(test)]
@@ -87,5 +87,6 @@ mod tests {
     fn addresses_of_this_machine_only_are_known() {
         assert!(is_local("http://localhost:3000") && is_local("https://127.0.0.1:1") && is_local("http://[::1]:3"));
         assert!(!is_local("https://hub:3000") && !is_local("http://10.0.0.1"));
+        assert!(!is_local("http://localhost.example.com") && !is_local("http://127.example.com"));
     }
 }

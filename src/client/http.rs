@@ -17,6 +17,7 @@ use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
 use crate::proto::read_json::{from_bytes, from_value};
 use crate::proto::text::cut;
+use crate::proto::web::without_scheme;
 use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
@@ -71,8 +72,7 @@ fn agent(tls: &TlsConnector, connect: Duration, whole: Option<Duration>, silence
 /// Checks an absolute http or https URL and drops its trailing slashes.
 pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     let trimmed = url.trim().trim_end_matches('/');
-    let rest = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://"));
-    match rest {
+    match without_scheme(trimmed) {
         Some(rest) if !rest.is_empty() && ureq::http::Uri::try_from(trimmed).is_ok() => Ok(trimmed.to_owned()),
         _ => {
             let example = if trimmed.is_empty() || url.contains("//") {

@@ -1,6 +1,6 @@
-//! The operations of the inference plane: the only requests that a hub can send to a participant's provider. The hub's
-//! routes come from this table, and the participant refuses everything else, so a hostile hub cannot reach other
-//! routes.
+//! The operations of the inference plane: the only requests that a hub can send to a participant's provider. The hub
+//! takes their methods and paths from here (`hub/relay/operation.rs`), and the participant refuses everything else, so a
+//! hostile hub cannot reach other routes.
 //!
 //! A new operation must be added here, and works only with participants of a version that has it.
 

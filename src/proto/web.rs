@@ -1,6 +1,8 @@
 //! HTTP conventions of both ends of a relay: percent-encoding of path segments, URLs of a provider's routes, and
 //! hop-by-hop headers. No I/O.
 
+use std::net::IpAddr;
+
 /// The header with the hubs that a request has passed, which prevents loops. Its format is internal to hubs.
 pub const HOPS: &str = "X-Gambi-Hops";
 
@@ -52,15 +54,27 @@ pub fn fits_a_header(password: &str) -> bool {
     password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && password.trim() == password
 }
 
+/// What follows the scheme of an absolute http or https URL.
+pub fn without_scheme(url: &str) -> Option<&str> {
+    url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))
+}
+
 /// The host in an absolute http or https URL, without its port, in its original case.
 pub fn host_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let authority = without_scheme(url)?.split(['/', '?', '#']).next()?;
+    let authority = authority.rsplit('@').next()?;
     let host = match authority.strip_prefix('[') {
         Some(address) => address.split(']').next(),
         None => authority.split(':').next(),
     };
     host.filter(|host| !host.is_empty())
+}
+
+/// Whether a host, without a port and brackets, names the machine of whoever uses the name.
+pub fn is_loopback_name(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 /// The URL of a provider's route: a base URL without a trailing slash, then `path`. A base URL that ends with `/v1` names
@@ -97,6 +111,17 @@ mod tests {
         assert_eq!(host_of("https://hub.example/x"), Some("hub.example"));
         assert_eq!(host_of("http://[::1]:80"), Some("::1"));
         assert_eq!((host_of("http://h:1?x"), host_of("http://:80"), host_of("*")), (Some("h"), None, None));
+        assert_eq!(host_of("http://localhost:1@hub.example"), Some("hub.example"));
+    }
+
+    #[test]
+    fn names_that_lead_others_to_their_own_machine_are_known() {
+        for own in ["localhost", "LOCALHOST", "app.localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback_name(own), "{own}");
+        }
+        for other in ["hub", "10.0.0.1", "localhost.example", "127.example", "fe80::1", "", "["] {
+            assert!(!is_loopback_name(other), "{other}");
+        }
     }
 
     #[test]

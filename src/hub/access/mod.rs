@@ -9,6 +9,7 @@ mod hash_queue;
 pub mod key_ring;
 pub mod keys;
 pub mod origin_policy;
+pub mod own_url;
 pub mod throttle;
 
 use crate::http::{Exchange, Method};

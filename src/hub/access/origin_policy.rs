@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::proto::web::host_of;
+use crate::proto::web::{host_of, is_loopback_name, without_scheme};
 
 /// Domains for local use (RFC 6761, RFC 6762, RFC 8375, ICANN's `internal`), and the usual ones of home routers.
 const LOCAL_DOMAINS: [&str; 7] = [".localhost", ".local", ".home.arpa", ".internal", ".lan", ".home", ".localdomain"];
@@ -105,8 +105,7 @@ impl OriginPolicy {
     /// Whether an origin is the hub's own, or that of a machine that can reach the hub without a browser.
     fn is_own_or_local(&self, origin: &str, host: Option<&str>) -> bool {
         // Other schemes belong to local files and to applications with an embedded browser, whose pages can be from any author.
-        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        let Some(rest) = rest else { return false };
+        let Some(rest) = without_scheme(origin) else { return false };
         let name = without_port(rest);
         if host.is_some_and(|host| host.eq_ignore_ascii_case(rest)) {
             return true;
@@ -119,9 +118,7 @@ impl OriginPolicy {
     }
 
     fn is_own_machine(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        let loopback = name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        loopback || name == "localhost" || name.ends_with(".localhost") || self.hosts.contains(&name)
+        is_loopback_name(name) || self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
     }
 }
 

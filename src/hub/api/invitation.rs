@@ -1,22 +1,23 @@
 //! The route of a room's invitation: the addresses under which others reach the room through this hub. It holds no secret.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::own_url::own_url;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_data};
 use crate::net::network_address::network_address;
 use crate::proto::invitation::Invitation;
 use crate::proto::room_invitation::{QrImage, RoomInvitation};
+use crate::proto::web::{host_of, is_loopback_name};
 
 /// `GET /v1/rooms/{code}/invitation`.
 pub fn invitation(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let room = hub.registry().room(&params[0])?.code.to_string();
-    let base = base_url(hub, exchange)?;
+    let base = url_for_others(hub, exchange)?;
     let page_url = format!("{base}/#{room}");
     let text = Invitation { hub: base.clone(), room: room.clone(), ..Invitation::default() }.encode();
     let told = RoomInvitation {
@@ -28,27 +29,17 @@ pub fn invitation(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathPa
     Ok(send_data(exchange, 200, told))
 }
 
-/// The hub's URL: the configured public one, else that of the host that the client addressed. In place of this machine's own
-/// name it has the address by which others reach it, where the hub serves these.
-fn base_url(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
-    if let Some(url) = &hub.public_url {
-        return Ok(url.clone());
+/// The hub's URL for others. In place of this machine's own name it has the address by which others reach it, where the hub
+/// serves these.
+fn url_for_others(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
+    let url = own_url(hub, exchange)?;
+    let serves_others = hub.public_url.is_none() && hub.bound.ip().is_unspecified();
+    if !serves_others || !host_of(&url).is_some_and(is_loopback_name) {
+        return Ok(url);
     }
-    let client = client_info(exchange, &hub.trusted_proxies);
-    let scheme = if client.secure { "https" } else { "http" };
-    let host = client.host.ok_or_else(|| Rejection::invalid("A Host header is required"))?;
-    let network = network_address(hub.bound).filter(|_| hub.bound.ip().is_unspecified() && is_own_name(host));
-    Ok(match network {
-        Some(ip) => format!("{scheme}://{}", SocketAddr::new(ip, hub.bound.port())),
-        None => format!("{scheme}://{host}"),
-    })
-}
-
-/// Whether a host, which may have a port, names the machine of who uses the name.
-fn is_own_name(host: &str) -> bool {
-    let name = host.strip_prefix('[').map_or_else(|| host.split(':').next(), |rest| rest.split(']').next());
-    let name = name.unwrap_or_default();
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let scheme = if url.starts_with("https:") { "https" } else { "http" };
+    let network = network_address(hub.bound).map(|ip| SocketAddr::new(ip, hub.bound.port()));
+    Ok(network.map_or(url, |address| format!("{scheme}://{address}")))
 }
 
 /// The QR code of a text; `None` where the text is too long for one.
@@ -71,16 +62,6 @@ fn qr_image(text: &str) -> Option<QrImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_lead_others_to_their_own_machine_are_known() {
-        for own in ["localhost", "LOCALHOST:3000", "127.0.0.1:3000", "127.1.2.3", "[::1]:3000", "[::1]"] {
-            assert!(is_own_name(own), "{own}");
-        }
-        for other in ["hub:3000", "10.0.0.1", "localhost.example", "[fe80::1]:3000", "", "["] {
-            assert!(!is_own_name(other), "{other}");
-        }
-    }
 
     #[test]
     fn a_qr_code_is_a_path_of_its_dark_modules() {

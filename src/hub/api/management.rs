@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::client_info;
 use crate::hub::access::credentials::key_holder;
+use crate::hub::access::own_url::own_url;
 use crate::hub::api::list::{ListFrame, send_members, send_rooms};
 use crate::hub::api::registration::{
     self, check_password, invalid_participant_id, read_fields, read_loaded, read_profile, register,
@@ -90,17 +90,9 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     Ok(send_data(exchange, status, registered))
 }
 
-/// The URL at which a participant opens its tunnel: under the configured public URL, else under the host that the
-/// participant addressed.
+/// The URL at which a participant opens its tunnel.
 fn tunnel_url(hub: &HubContext, exchange: &Exchange<'_>, upserted: &Upserted) -> Result<String, Rejection> {
-    let base = match &hub.public_url {
-        Some(url) => url.replacen("http", "ws", 1),
-        None => {
-            let client = client_info(exchange, &hub.trusted_proxies);
-            let host = client.host.ok_or_else(|| Rejection::invalid("A Host header is required"))?;
-            format!("{}://{host}", if client.secure { "wss" } else { "ws" })
-        }
-    };
+    let base = own_url(hub, exchange)?.replacen("http", "ws", 1);
     let id = percent_encode(&upserted.participant.id);
     Ok(format!("{base}/v1/rooms/{}/participants/{id}/tunnel", upserted.code))
 }

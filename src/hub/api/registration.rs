@@ -20,7 +20,7 @@ use crate::proto::management::{
 };
 use crate::proto::names::PARTICIPANT_ID;
 use crate::proto::openai::Members;
-use crate::proto::web::fits_a_header;
+use crate::proto::web::{fits_a_header, without_scheme};
 use crate::state::Now;
 use crate::state::config::{FieldError, Fields, MAX_PASSWORD, MAX_TEXT, MAX_TEXTS};
 use crate::state::event::Event;
@@ -129,8 +129,7 @@ pub fn read_loaded(fields: &Fields<'_>) -> Result<Option<Vec<String>>, Rejection
 /// Checks that an endpoint is an absolute http or https URL, without credentials: the hub shows the endpoint of every
 /// participant, also of tunnelled ones, which it never calls.
 fn check_endpoint(endpoint: &str) -> Result<(), FieldError> {
-    let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
-    let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let host = without_scheme(endpoint).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     if host.contains('@') {
         let problem = "must not hold a user name or password (\"@\" before the host)".into();
         return Err(FieldError { field: "endpoint".into(), problem });

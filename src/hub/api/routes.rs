@@ -9,11 +9,15 @@ use super::{
 };
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::{check_key, key_holder};
+use crate::hub::access::own_url::own_url;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::error_shape::is_ollama;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::observe::log::request::RequestLog;
+#[cfg(test)]
+use crate::hub::relay::operation;
+use crate::hub::relay::operation::room_and_route;
 use crate::hub::respond::{Plane, Rejection, SANDBOX_HEADERS, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
@@ -29,14 +33,9 @@ const JOIN: Access = Access::Join;
 const LIST: Access = Access::List;
 const PARTICIPANT: Access = Access::Participant;
 
-/// `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
+/// The routes beside those of `relay/operation.rs`. `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
 /// is always a room's code.
 const ROUTES: &[(Method, &str, Access, Handler)] = &[
-    // First, since a path is compared with one pattern after the other, and most requests are these.
-    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/api/chat", ROOM, inference::create),
     (Method::Get, "/", PAGE, dashboard::page),
     (Method::Get, "/dashboard.css", PAGE, dashboard::style),
     (Method::Get, "/dashboard.js", PAGE, dashboard::script),
@@ -76,18 +75,10 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Delete, "/rooms/{}/v1/responses/{}", ROOM, responses::delete),
     (Method::Post, "/rooms/{}/v1/responses/{}/cancel", ROOM, responses::cancel),
     (Method::Get, "/rooms/{}/v1/responses/{}/input_items", ROOM, responses::input_items),
-    (Method::Post, "/rooms/{}/v1/embeddings", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/completions", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::create),
     (Method::Get, "/rooms/{}/api", ROOM, ollama::base),
     (Method::Get, "/rooms/{}/api/version", ROOM, ollama::version),
     (Method::Get, "/rooms/{}/api/tags", ROOM, ollama::tags),
     (Method::Get, "/rooms/{}/api/ps", ROOM, ollama::ps),
-    (Method::Post, "/rooms/{}/api/show", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/api/generate", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/api/embed", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/api/embeddings", ROOM, inference::create),
     (Method::Post, "/rooms/{}/api/pull", ROOM, ollama::unmanaged),
     (Method::Post, "/rooms/{}/api/push", ROOM, ollama::unmanaged),
     (Method::Post, "/rooms/{}/api/create", ROOM, ollama::unmanaged),
@@ -142,8 +133,8 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
                 })
         }
         // Any person's key will do: that there is no such route is no secret.
-        found if key_holder(hub, exchange).is_some() => Err(no_handler(exchange, found)),
-        found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(exchange, found))),
+        found if key_holder(hub, exchange).is_some() => Err(no_handler(hub, exchange, found)),
+        found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(hub, exchange, found))),
     };
     match handled {
         Ok(sent) => sent,
@@ -162,29 +153,28 @@ fn find_repaired(method: &Method, path: &str) -> Option<(String, RouteMatch)> {
     find_exact(method, &repaired(path)?)
 }
 
-fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
+fn no_handler(hub: &HubContext, exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
     match found {
         RouteMatch::OtherMethods(methods) => {
             exchange.add_header("Allow", &methods);
             Rejection::invalid(format!("Method not allowed: this path supports {methods}")).status(405)
         }
         RouteMatch::BadEncoding => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
-        RouteMatch::NotFound | RouteMatch::Handler(..) => not_found(exchange),
+        RouteMatch::NotFound | RouteMatch::Handler(..) => not_found(hub, exchange),
     }
 }
 
 /// A 404, with the right base URL as the hint for what looks like a client of the inference plane.
-fn not_found(exchange: &Exchange<'_>) -> Rejection {
+fn not_found(hub: &HubContext, exchange: &Exchange<'_>) -> Rejection {
     let path = exchange.path();
     let of_model = ["/chat/completions", "/responses", "/messages", "/models", "/embeddings", "/completions"];
     let is_ollama = is_ollama(path);
     if !is_ollama && !of_model.iter().any(|end| path.ends_with(end)) && !path.starts_with("/rooms/") {
         return no_route();
     }
-    let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
-    let scheme = if exchange.is_encrypted() { "https" } else { "http" };
-    let base = format!("{scheme}://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
+    let hub_url = own_url(hub, exchange).unwrap_or_else(|_| "http://HUB".into());
+    let base = format!("{hub_url}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
     let at_root = if code.is_none() && default_room::is_inference(path) {
         "; a hub that is started with --default-room CODE serves that room at the root too"
     } else {
@@ -204,18 +194,32 @@ enum RouteMatch {
     BadEncoding,
 }
 
+impl RouteMatch {
+    /// The handler of a route, with what its placeholders stand for.
+    fn to(access: Access, handler: Handler, params: [Option<&str>; MAX_PARAMS]) -> Self {
+        match params.into_iter().flatten().map(percent_decode).collect() {
+            Some(params) => RouteMatch::Handler(access, handler, params),
+            None => RouteMatch::BadEncoding,
+        }
+    }
+}
+
 fn find_route(method: &Method, path: &str) -> RouteMatch {
     let mut others: Vec<&str> = Vec::new();
+    // First, since a path is compared with one pattern after the other, and most requests are these.
+    if let Some((room, route)) = room_and_route(path) {
+        if route.method == method.as_str() {
+            return RouteMatch::to(ROOM, inference::create, [Some(room), None]);
+        }
+        others.push(route.method);
+    }
     for (allowed, pattern, access, handler) in ROUTES {
         let Some(params) = matched(pattern, path) else { continue };
         if allowed != method {
             others.push(allowed.as_str());
             continue;
         }
-        return match params.into_iter().flatten().map(percent_decode).collect() {
-            Some(params) => RouteMatch::Handler(*access, *handler, params),
-            None => RouteMatch::BadEncoding,
-        };
+        return RouteMatch::to(*access, *handler, params);
     }
     if others.is_empty() {
         return RouteMatch::NotFound;
@@ -258,8 +262,9 @@ fn matched<'p>(pattern: &str, whole: &'p str) -> Option<[Option<&'p str>; MAX_PA
 
 /// The method and the path pattern of each route.
 #[cfg(test)]
-pub fn all() -> impl Iterator<Item = (&'static Method, &'static str)> {
-    ROUTES.iter().map(|(method, path, _, _)| (method, *path))
+pub fn all() -> impl Iterator<Item = (&'static str, String)> {
+    let inference = operation::ROUTES.iter().map(|route| (route.method, format!("/rooms/{{}}{}", route.path)));
+    ROUTES.iter().map(|(method, path, _, _)| (method.as_str(), path.replace("{*}", "{}"))).chain(inference)
 }
 
 /// The path parameters of a request, if a route matches its method and path.
@@ -296,6 +301,9 @@ mod tests {
     fn a_known_path_lists_its_methods() {
         let RouteMatch::OtherMethods(methods) = find_route(&Method::Patch, "/v1/rooms") else { panic!() };
         assert_eq!(methods, "GET, POST, HEAD, OPTIONS");
+        let RouteMatch::OtherMethods(methods) = find_route(&Method::Get, "/rooms/x/v1/responses") else { panic!() };
+        assert_eq!(methods, "POST, OPTIONS");
         assert!(matches!(find_route(&Method::Get, "/v2/rooms"), RouteMatch::NotFound));
+        assert!(matches!(find_route(&Method::Post, "/rooms//v1/responses"), RouteMatch::NotFound));
     }
 }

@@ -209,8 +209,8 @@ impl InferenceRoute {
     }
 }
 
-/// The routes whose path has no parameter beside the room; all are `POST`.
-const ROUTES: [InferenceRoute; 12] = [
+/// The routes whose path has no parameter beside the room.
+pub const ROUTES: [InferenceRoute; 12] = [
     InferenceRoute::new(operations::CHAT, "chatCompletions", Shape::Chat),
     InferenceRoute::new(operations::RESPONSES, "openResponses", Shape::Responses),
     InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Numbers),
@@ -286,11 +286,16 @@ impl RelayRequest<'_> {
     }
 }
 
-/// The route of a path such as `/rooms/{code}/v1/chat/completions`.
-pub fn route_of(path: &str) -> Option<InferenceRoute> {
+/// The room in a path such as `/rooms/{code}/v1/chat/completions`, as it is encoded there, and the route.
+pub fn room_and_route(path: &str) -> Option<(&str, InferenceRoute)> {
     let rest = path.strip_prefix("/rooms/")?;
-    let path = &rest[rest.find('/')?..];
-    ROUTES.into_iter().find(|route| route.path == path)
+    let (room, path) = rest.split_at(rest.find('/').filter(|&length| length > 0)?);
+    ROUTES.into_iter().find(|route| route.path == path).map(|route| (room, route))
+}
+
+/// The route of such a path.
+pub fn route_of(path: &str) -> Option<InferenceRoute> {
+    room_and_route(path).map(|(_, route)| route)
 }
 
 #[cfg(test)]
