@@ -125,6 +125,32 @@ fn the_right_base_url_is_the_one_that_clients_use() {
 }
 
 #[test]
+fn a_compressed_body_is_refused_in_each_planes_form() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut conn = Conn::open(hub.addr());
+    let mut ask = |path: &str, coding: &str, body: &str| {
+        conn.ask("POST", path, &[("Content-Encoding", coding)], Some(body)).answer()
+    };
+    let says = |coding: &str| {
+        format!("The request body has the content coding \"{coding}\": bodies must be sent uncompressed")
+    };
+    let (body, messages) = (r#"{"name":"x"}"#, format!("/rooms/{room}/v1/messages"));
+    for (path, coding) in
+        [("/v1/rooms", "gzip"), (&messages, "zstd"), ("/rooms", "br"), (&path(&room), "identity, gzip")]
+    {
+        let answer = ask(path, coding, body).expect(415);
+        assert_eq!(answer.header("accept-encoding"), Some("identity"), "{path}");
+        let error = answer.json()["error"].take();
+        let message = if error.is_string() { &error } else { &error["message"] };
+        assert_eq!(message.as_str(), Some(&*says(coding.split(' ').next_back().unwrap())), "{path}");
+    }
+    for plain in ["identity", "Identity", "", "UTF-8"] {
+        assert_eq!(ask("/v1/rooms", plain, body).status, 201, "{plain}: on the same connection");
+    }
+}
+
+#[test]
 fn each_vendors_clients_get_errors_in_their_own_shape() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -25,6 +25,11 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// It has a content coding (RFC 9110, section 8.4.1), such as `gzip`.
+    Encoded {
+        /// The coding's name, of which no more than 64 characters.
+        coding: String,
+    },
     /// The memory budget, or the client's part of it, is exhausted.
     NoMemory,
     /// Its framing is broken.
@@ -40,6 +45,7 @@ impl BodyError {
     pub fn status(&self) -> u16 {
         match self {
             BodyError::TooLarge { .. } => 413,
+            BodyError::Encoded { .. } => 415,
             BodyError::Malformed(_) | BodyError::Gone(_) => 400,
             BodyError::Timeout => 408,
             BodyError::NoMemory => 503,
@@ -51,6 +57,9 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BodyError::TooLarge { limit } => write!(f, "The request body is larger than {limit} bytes"),
+            BodyError::Encoded { coding } => {
+                write!(f, "The request body has the content coding \"{coding}\": bodies must be sent uncompressed")
+            }
             BodyError::NoMemory => f.write_str("The hub is busy with too many large requests"),
             BodyError::Malformed(reason) => f.write_str(reason),
             BodyError::Timeout => f.write_str("The request body did not come in time"),

@@ -158,8 +158,13 @@ impl<'c> Exchange<'c> {
     /// Reads the whole body; empty the second time.
     ///
     /// # Errors
-    /// [`BodyError`]. The connection is closed after the response then.
+    /// [`BodyError`]. The connection is closed after the response then, but for a short body that has a content coding.
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
+        if let Some(coding) = self.content_coding() {
+            // RFC 9110, section 15.5.16: the codings that would have been accepted.
+            self.add_header("Accept-Encoding", "identity");
+            return Err(BodyError::Encoded { coding });
+        }
         let limit = self.max_body();
         let gap = self.connection.server.limits.body_gap;
         if self.body.is_longer_than(limit) {
@@ -168,6 +173,16 @@ impl<'c> Exchange<'c> {
         }
         self.send_continue().map_err(BodyError::Gone)?;
         self.read_body(limit, gap)
+    }
+
+    /// The content coding of the body that is yet to be read, of which only the start of a long name.
+    fn content_coding(&self) -> Option<String> {
+        // Some programs name the charset there, by mistake.
+        const PLAIN: [&str; 3] = ["", "identity", "utf-8"];
+        let is_plain = |coding: &&str| PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(coding));
+        let lines = self.head.headers.values("content-encoding");
+        let coding = lines.flat_map(|line| line.split(',')).map(str::trim).find(|coding| !is_plain(coding))?;
+        (!self.body.is_done()).then(|| coding.chars().take(64).collect())
     }
 
     fn send_continue(&mut self) -> io::Result<()> {
