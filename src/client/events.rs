@@ -7,6 +7,7 @@ use serde_json::json;
 use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http};
+use super::stopper::Stopper;
 use crate::error::{Error, Reason};
 use crate::proto::legacy::read_event;
 use crate::proto::management::EventEnvelope;
@@ -29,17 +30,6 @@ pub struct EventStream {
     over: bool,
 }
 
-/// Ends an [`EventStream`] from another thread.
-#[derive(Debug, Clone)]
-pub struct EventStopper(Agent);
-
-impl EventStopper {
-    /// Closes the stream's connection, which wakes a thread that waits for an event.
-    pub fn stop(&self) {
-        self.0.clone().shutdown();
-    }
-}
-
 pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
     let agent = http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT));
     let answer = http.send(&agent, "GET", path, None)?;
@@ -58,8 +48,8 @@ impl EventStream {
     }
 
     /// A handle that ends the stream from another thread.
-    pub fn stopper(&self) -> EventStopper {
-        EventStopper(self.agent.clone())
+    pub fn stopper(&self) -> Stopper {
+        Stopper::new(&self.agent)
     }
 
     /// The next event's JSON as the hub sent it, or converted to the v1 plane's shape; `None` at the stream's end.

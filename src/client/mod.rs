@@ -5,14 +5,18 @@
 
 pub(crate) mod backoff;
 mod chat;
+mod chat_stream;
 mod events;
 pub(crate) mod http;
 mod legacy;
 mod management;
+mod stopper;
 mod watch;
 
-pub use chat::{Answer, Chat, ChatEvent, ChatStopper, ChatStream, Model, Room};
-pub use events::{EventStopper, EventStream};
+pub use chat::{Answer, Chat, Model, Room};
+pub use chat_stream::{ChatEvent, ChatStream};
+pub use events::EventStream;
 pub use legacy::Legacy;
 pub use management::{Client, Participants, Rooms};
+pub use stopper::Stopper;
 pub use watch::{Watch, WatchStopper, Watched};

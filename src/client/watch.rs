@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Client;
 use super::backoff::{Backoff, StopSignal};
-use super::events::{EventStopper, EventStream};
+use super::events::EventStream;
+use super::stopper::Stopper;
 use crate::error::Error;
 use crate::proto::management::EventEnvelope;
 use crate::sync::lock;
@@ -59,11 +60,11 @@ pub struct Watch {
 struct WatchControl {
     stop: StopSignal,
     /// Closes the stream that is open now.
-    stream: Mutex<Option<EventStopper>>,
+    stream: Mutex<Option<Stopper>>,
 }
 
 impl WatchControl {
-    fn stream(&self) -> MutexGuard<'_, Option<EventStopper>> {
+    fn stream(&self) -> MutexGuard<'_, Option<Stopper>> {
         lock(&self.stream)
     }
 }

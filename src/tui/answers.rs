@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use gambi::Error;
-use gambi::client::{Chat, ChatEvent, ChatStopper, Client};
+use gambi::client::{Chat, ChatEvent, Client, Stopper};
 
 use super::actions::message;
 use super::chat::{AnswerEvent, ChatRequest};
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 256;
 pub struct Answers {
     events: Sender<(u64, AnswerEvent)>,
     /// The last answer's, which may be over.
-    stopper: Option<ChatStopper>,
+    stopper: Option<Stopper>,
 }
 
 impl Answers {

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::hub::error_shape::{anthropic_type, openai_type};
 use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
 use crate::proto::management::ErrorCode;
-use crate::proto::text::cut;
 use crate::proto::parsed::parse_within;
 use crate::proto::sse;
+use crate::proto::text::cut;
 use crate::proto::translate::error_text;
 
 /// The most memory that a provider's error takes once it is parsed, in bytes.
