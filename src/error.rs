@@ -1,20 +1,15 @@
 //! The crate's one error: a variant for each thing that a caller can do something about.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::sync::Arc;
+use std::{fmt, io};
 
 use serde_json::Value;
 
 use crate::proto::management::ErrorCode;
 
-/// How the refusal of a certificate begins that has another fingerprint than the pinned one.
-pub(crate) const OTHER_FINGERPRINT: &str = "its certificate has the fingerprint";
-
 /// The environment variable for the operator's own root certificates, as in OpenSSL.
 pub(crate) const ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
-
-/// Why a server cannot be reached that answers without TLS.
-pub(crate) const NO_TLS: &str = "what answers there speaks no TLS";
 
 /// What failed.
 ///
@@ -181,10 +176,8 @@ impl Reason {
         Reason { text: text.into(), ..self }
     }
 
-    /// Whether a server's certificate was refused.
-    fn is_about_a_certificate(&self) -> bool {
-        let io = self.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-        io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData && self.text.contains("certificate"))
+    fn tls_fault(&self) -> Option<TlsFault> {
+        self.source().and_then(|source| source.downcast_ref()).and_then(TlsFault::of)
     }
 
     /// The error that was the cause, if there was one.
@@ -211,6 +204,61 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why a TLS connection cannot be made, where who gave the address can mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsFault {
+    /// What answers speaks no TLS.
+    NoTls,
+    /// The certificate is not the pinned one.
+    OtherFingerprint,
+    /// No authority vouches for the certificate.
+    Certificate,
+    /// The operator's file of roots cannot be used.
+    Roots,
+}
+
+impl TlsFault {
+    /// The fault that an error of `net` tells.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        let cause = error.get_ref()?;
+        let own = cause.downcast_ref().or_else(|| cause.downcast_ref().map(Arc::<Error>::as_ref));
+        match own {
+            Some(Error::Invalid { what: ROOTS_VARIABLE, .. }) => Some(TlsFault::Roots),
+            _ => cause.downcast_ref().map(|failure: &TlsFailure| failure.fault),
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            TlsFault::NoTls => "Give the address with http:// in place of https://.",
+            TlsFault::OtherFingerprint => {
+                "Ask the hub's operator whether its certificate was replaced, and for its new fingerprint or an \
+                 invitation. If it was not, another program answers in the hub's place."
+            }
+            TlsFault::Certificate => {
+                "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of \
+                 its authority in SSL_CERT_FILE."
+            }
+            TlsFault::Roots => "Let SSL_CERT_FILE name a PEM file with certificates of authorities, or unset it.",
+        }
+    }
+}
+
+/// Such a fault, in words.
+#[derive(Debug)]
+pub(crate) struct TlsFailure {
+    pub fault: TlsFault,
+    pub text: String,
+}
+
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for TlsFailure {}
+
 /// A refusal of the hub, as it told it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubError {
@@ -230,7 +278,7 @@ pub struct HubError {
 
 impl Error {
     /// The system has refused to start a thread.
-    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+    pub(crate) fn no_thread(error: io::Error) -> Self {
         Error::System { what: "starting a thread", reason: Reason::of(error) }
     }
 
@@ -272,22 +320,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Hub(error) => error.hint.clone(),
-            Error::Unreachable { reason, .. } if reason.text.contains(OTHER_FINGERPRINT) => Some(
-                "Ask the hub's operator whether its certificate was replaced, and for its new fingerprint or an invitation. If it was not, another program answers in the hub's place.".into(),
-            ),
-            Error::Unreachable { reason, .. } | Error::Provider { reason, .. }
-                if reason.text.contains(ROOTS_VARIABLE) =>
-            {
-                Some(format!("Let {ROOTS_VARIABLE} name a PEM file with certificates of authorities, or unset it."))
-            }
-            Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
-                "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
-            ),
-            Error::Unreachable { reason, .. } if reason.text == NO_TLS => {
-                Some("Give the address with http:// in place of https://.".into())
-            }
-            Error::Unreachable { .. } => {
-                Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
+            Error::Unreachable { reason, .. } => Some(reason.tls_fault().map_or(
+                "Check the address, and that a hub is up there: `gambi hub serve` starts one.",
+                TlsFault::hint,
+            ).into()),
+            Error::Provider { reason, .. } if reason.tls_fault() == Some(TlsFault::Roots) => {
+                Some(TlsFault::Roots.hint().into())
             }
             Error::BadAnswer { .. } => Some("Check that the address is a hub's: a hub that serves TLS is at https://.".into()),
             Error::BrokenOff { .. } => Some(

@@ -204,6 +204,10 @@ fn a_hub_keeps_the_key_that_it_made_and_is_known_by_its_fingerprint() {
     let refused = hub.gambi(&["room", "list", "--hub-fingerprint", &other], nothing).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(3) && said.contains(&first) && said.contains(&other), "{said}");
+    assert!(said.contains("Hint: Ask the hub's operator"), "{said}");
+    let unusable = hub.gambi(&["room", "list"], Path::new("/nonexistent/roots.pem")).output().unwrap();
+    let said = String::from_utf8_lossy(&unusable.stderr).into_owned();
+    assert!(said.contains("Hint: Let SSL_CERT_FILE name a PEM file"), "{said}");
     let wrong = hub.gambi(&["room", "list", "--hub-fingerprint", "sha256:x"], nothing).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 

@@ -9,7 +9,7 @@ use ureq::http::{Request, Response};
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
-use crate::error::{Error, HubError, NO_TLS, Reason};
+use crate::error::{Error, HubError, Reason, TlsFault};
 use crate::fingerprint::Fingerprint;
 use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
@@ -158,8 +158,8 @@ impl Http {
 
     pub fn unreachable(&self, error: ureq::Error) -> Error {
         let reason = match error {
-            ureq::Error::Io(error) if error.to_string().contains("InvalidContentType") => {
-                Reason::caused_by(NO_TLS, error)
+            ureq::Error::Io(error) if TlsFault::of(&error) == Some(TlsFault::NoTls) => {
+                Reason::caused_by("what answers there speaks no TLS", error)
             }
             // Its own text: the other begins with "io:".
             ureq::Error::Io(error) => Reason::of(error),

@@ -8,7 +8,6 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
-use crate::error::OTHER_FINGERPRINT;
 use crate::fingerprint::Fingerprint;
 
 /// Verifies that a server has the certificate of that fingerprint, and its key.
@@ -27,7 +26,7 @@ struct Differs {
 
 impl fmt::Display for Differs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{OTHER_FINGERPRINT} {}, not {}", self.found, self.expected)
+        write!(f, "its certificate has the fingerprint {}, not {}", self.found, self.expected)
     }
 }
 

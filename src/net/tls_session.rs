@@ -8,9 +8,10 @@ use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rustls::Connection;
+use rustls::{Connection, InvalidMessage};
 
 use super::io::{self as net_io, Peek, is_timeout, remaining};
+use crate::error::{TlsFailure, TlsFault};
 use crate::sync::lock;
 
 /// The size of one read from the socket, in bytes: what the TLS library takes at a time. The buffer is on the stack, so that
@@ -38,12 +39,19 @@ struct TlsState {
     unread: Vec<u8>,
 }
 
-/// An error of the TLS library, without its words around an error of our own.
+/// An error of the TLS library with the fault that it tells, and without the library's words around an error of our own.
 pub(super) fn in_words(error: io::Error) -> io::Error {
-    match error.get_ref().and_then(|error| error.downcast_ref()) {
-        Some(rustls::Error::Other(own)) => io::Error::new(error.kind(), own.to_string()),
-        _ => error,
-    }
+    let Some(cause) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) else { return error };
+    let (fault, text) = match cause {
+        // Only `tls_pin` makes one.
+        rustls::Error::Other(own) => (TlsFault::OtherFingerprint, own.to_string()),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => (TlsFault::NoTls, cause.to_string()),
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            (TlsFault::Certificate, cause.to_string())
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), TlsFailure { fault, text })
 }
 
 impl TlsSession {
