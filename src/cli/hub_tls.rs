@@ -1,14 +1,15 @@
 //! The hub's certificate and key: from files that are read again on SIGHUP, or a file of its own making.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use gambi::hub::ServerTls;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::private_file::create_whole;
 
 /// Where the certificate and the key come from.
 #[derive(Clone)]
@@ -85,17 +86,9 @@ fn standard_path(context: &Context<'_>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Writes the file, readable by its owner only. It is there once it is whole; if another hub makes it at the same time, the
-/// first one wins.
+/// Writes the file, unless another hub has made it in the meantime.
 fn keep(path: &Path, pem: &str) -> std::io::Result<()> {
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    let written = file.write_all(pem.as_bytes()).and_then(|()| fs::hard_link(&unfinished, path));
-    fs::remove_file(&unfinished)?;
-    written.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+    create_whole(path, pem).or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// Rejects a key that others can read: they could pass for the hub.

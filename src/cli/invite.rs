@@ -11,7 +11,7 @@ use gambi::proto::invitation::Invitation;
 use super::context::Context;
 use super::failure::Failure;
 use super::key;
-use super::monitor::terminal_size;
+use super::terminal;
 use super::urls::is_local;
 
 /// The light margin around a QR code that readers need, in modules.
@@ -52,7 +52,7 @@ pub fn invite(context: &Context<'_>) -> Result<(), Failure> {
     }
     context.out.result(&data, client.last_request_id(), || text.clone())?;
     if context.out.is_text() && stdout().is_terminal() {
-        let (columns, rows) = terminal_size(context);
+        let (columns, rows) = terminal::size(|name| context.variable(name));
         // In capital letters, of which a QR code takes less than of others.
         let drawn =
             QrCode::encode_text(&text.to_uppercase(), QrCodeEcc::Low).ok().and_then(|qr| draw(&qr, columns, rows));

@@ -28,6 +28,7 @@ mod monitor;
 mod output;
 mod parse;
 mod participant;
+mod private_file;
 mod progress;
 mod prompt;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod signals;
 mod stats;
 mod style;
 mod synonyms;
+mod terminal;
 mod token;
 mod urls;
 mod usage;
@@ -75,7 +77,7 @@ fn columns() -> usize {
     if !stdout().is_terminal() {
         return usize::MAX;
     }
-    terminal_size::terminal_size_of(stdout()).map_or(80, |(width, _)| usize::from(width.0)).min(120)
+    terminal::columns(stdout()).min(120)
 }
 
 fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {

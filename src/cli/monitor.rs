@@ -2,7 +2,6 @@
 //! terminal, the changes as events.
 
 use std::io::{IsTerminal, stdout};
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::failure::Failure;
 use super::participant;
 use super::signals::Signal;
 use super::urls::{Urls, scheme};
-use super::{hub, key};
+use super::{hub, key, terminal};
 use crate::monitor::HubMonitor;
 use crate::monitor::changes::{Change, Changes};
 use crate::monitor::clean::one_line;
@@ -163,7 +162,7 @@ fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<S
     let mut size = (80, 24);
     watching.show(signals, REFRESH_INTERVAL, |state, now| {
         if resized.swap(false, Ordering::Relaxed) {
-            size = terminal_size(context);
+            size = terminal::size(|name| context.variable(name));
         }
         let (columns, rows) = size;
         let lines = table::lines(state, now, columns.saturating_sub(1), rows.saturating_sub(1));
@@ -171,19 +170,6 @@ fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<S
             .out
             .piece(&format!("\x1b[H{}\x1b[J", lines.iter().map(|l| format!("{l}\x1b[K\r\n")).collect::<String>()))
     })
-}
-
-/// The terminal's columns and rows. Uses `stty`, which every system with a terminal has; the standard library has no such
-/// function.
-pub fn terminal_size(context: &Context<'_>) -> (usize, usize) {
-    let number = |name: &str| context.variable(name).and_then(|text| text.parse().ok());
-    let measured = Command::new("stty").arg("size").stdin(Stdio::inherit()).output().ok().and_then(|output| {
-        let text = String::from_utf8(output.stdout).ok()?;
-        let (rows, columns) = text.trim().split_once(' ')?;
-        Some((columns.parse().ok()?, rows.parse().ok()?))
-    });
-    let known = measured.filter(|&(columns, rows): &(usize, usize)| columns > 0 && rows > 0);
-    known.unwrap_or_else(|| (number("COLUMNS").unwrap_or(80), number("LINES").unwrap_or(24)))
 }
 
 /// A change as a line for people.

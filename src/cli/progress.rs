@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use super::terminal;
+
 /// The time after which a wait is shown, and between updates of its time.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,7 @@ fn show(mut what: String, steps: &Receiver<Step>) {
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if is_shown {
-            let text = line(&what, begun.elapsed().as_secs(), columns());
+            let text = line(&what, begun.elapsed().as_secs(), terminal::columns(stderr()));
             // Spaces: not every terminal can erase a line.
             let _ = write!(stderr(), "\r{text:shown$}");
             shown = text.chars().count();
@@ -86,10 +88,6 @@ fn show(mut what: String, steps: &Receiver<Step>) {
 fn line(what: &str, seconds: u64, columns: usize) -> String {
     let time = if seconds > 0 { format!(" {seconds} s") } else { String::new() };
     (what.to_owned() + &time).chars().take(columns.saturating_sub(1)).collect()
-}
-
-fn columns() -> usize {
-    terminal_size::terminal_size_of(stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The file that stores a participant's token, readable by its owner only.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 
 use super::failure::Failure;
+use super::private_file;
 
 /// Reads the token; `None` if the file does not exist.
 ///
@@ -28,9 +28,7 @@ pub fn read(path: &str) -> Result<Option<String>, Failure> {
 /// When it exists, or can't be written.
 pub fn make(path: &str) -> Result<String, Failure> {
     let token = gambi::participant::fresh_id()?;
-    let mut file = OpenOptions::new();
-    let made = file.write(true).create_new(true).mode(0o600).open(path);
-    made.and_then(|mut file| writeln!(file, "{token}"))
+    private_file::create(path.as_ref(), &format!("{token}\n"))
         .map_err(|e| Failure::usage(format!("--token-file: {path} cannot be written: {e}")))?;
     Ok(token)
 }

@@ -16,6 +16,7 @@ use crate::cli::advice::advise;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, table};
+use crate::cli::private_file;
 use crate::cli::prompt;
 
 /// What is told when a line was cut off.
@@ -272,7 +273,7 @@ impl<'c> Conversation<'c> {
         let path = transcript::expand(name, self.context.variable("HOME"));
         let text = transcript::markdown(&format!("Room {}", self.code), self.system.as_deref(), &self.turns);
         let shown = path.display();
-        self.note(&match transcript::save(&path, &text) {
+        self.note(&match private_file::create(&path, &text) {
             Ok(()) => format!("Saved to {shown}."),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 format!("{shown} exists already, and is not replaced. Name another file.")

@@ -1,9 +1,10 @@
 //! The prompts of earlier conversations: a file with one on each line, for its owner's eyes only.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::cli::private_file;
 
 /// The most prompts that are kept.
 pub const MAX_PROMPTS: usize = 1000;
@@ -58,13 +59,7 @@ impl History {
 }
 
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    // It may have been made by something else, for everyone to read.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(format!("{line}\n").as_bytes())
+    private_file::append_to(path)?.write_all(format!("{line}\n").as_bytes())
 }
 
 /// Replaces the file by one with the last of these lines, as many as fill half of it.
@@ -76,13 +71,7 @@ fn shorten(path: &Path, lines: &[&str]) -> std::io::Result<()> {
     };
     let mut last: Vec<&str> = lines.iter().rev().take_while(fits).copied().collect();
     last.reverse();
-    let unfinished = path.with_extension(std::process::id().to_string());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let done = file.write_all((last.join("\n") + "\n").as_bytes()).and_then(|()| fs::rename(&unfinished, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    done
+    private_file::replace(path, &(last.join("\n") + "\n"))
 }
 
 /// A prompt as one line.
@@ -106,6 +95,9 @@ fn decode(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// A history of its own, removed at the end.

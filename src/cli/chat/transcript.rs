@@ -1,8 +1,5 @@
-//! What was said in a conversation, and the file that it is saved to.
+//! What was said in a conversation, as the file that it is saved to.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::monitor::clean::multi_line;
@@ -38,14 +35,6 @@ pub fn expand(name: &str, home: Option<String>) -> PathBuf {
     }
 }
 
-/// Writes a new file for its owner's eyes.
-///
-/// # Errors
-/// When it exists already, or can't be written.
-pub fn save(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,15 +48,6 @@ mod tests {
             "# Room LAB001\n\n## System\n\nBe brief.\n\n## You\n\nWhy?\n\nReally.\n\n## ann · llama3\n\nBecause\u{fffd}.\n"
         );
         assert_eq!(markdown("Room LAB001", None, &[]), "# Room LAB001\n");
-    }
-
-    #[test]
-    fn a_file_that_exists_is_not_replaced() {
-        let path = std::env::temp_dir().join(format!("gambi-transcript-{}", std::process::id()));
-        save(&path, "one").unwrap();
-        assert_eq!(save(&path, "two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one");
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
