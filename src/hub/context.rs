@@ -17,6 +17,7 @@ use crate::hub::access::throttle::Throttle;
 use crate::hub::maintenance::clock::Clock;
 use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
+use crate::hub::observe::log::line::LogLine;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::metrics::history::Happening;
@@ -164,14 +165,10 @@ impl HubContext {
         let Some(outcome) = self.keys.reload(in_any_case) else { return };
         let (level, about) =
             if outcome.is_ok() { (LogLevel::Info, "keys_loaded") } else { (LogLevel::Error, "keys_kept") };
-        if self.log.is_enabled(level) {
-            let mut line = self.log.line(level, self.clock.now().wall, about);
-            match outcome {
-                Ok(count) => line.number("count", count as u64),
-                Err(error) => line.text("error", &error),
-            }
-            self.log.write(line);
-        }
+        self.log_line(level, about, |line| match outcome {
+            Ok(count) => line.number("count", count as u64),
+            Err(error) => line.text("error", &error),
+        });
     }
 
     /// Counts what people have used since midnight, as the file of usage tells, against their limits of a day.
@@ -179,12 +176,9 @@ impl HubContext {
         let now = self.clock.now();
         match tokens_since(file, now.wall - now.wall % DAY, is_name) {
             Ok(tokens) => self.allowances.restore(tokens, now),
-            Err(error) if self.log.is_enabled(LogLevel::Error) => {
-                let mut line = self.log.line(LogLevel::Error, now.wall, "usage_unread");
-                line.text("error", &error.to_string());
-                self.log.write(line);
+            Err(error) => {
+                self.log_line(LogLevel::Error, "usage_unread", |line| line.text("error", &error.to_string()));
             }
-            Err(_) => {}
         }
     }
 
@@ -193,10 +187,17 @@ impl HubContext {
         let Some(change) = self.usage.take_change() else { return };
         let (level, about) =
             if change.is_ok() { (LogLevel::Warn, "usage_written") } else { (LogLevel::Error, "usage_lost") };
-        if self.log.is_enabled(level) {
-            let mut line = self.log.line(level, self.clock.now().wall, about);
+        self.log_line(level, about, |line| {
             line.number("dropped", self.usage.dropped());
             line.optional_text("error", change.err().as_deref());
+        });
+    }
+
+    /// Writes a line to the log, where lines of its level are written; `fill` adds its fields.
+    pub(crate) fn log_line(&self, level: LogLevel, about: &str, fill: impl FnOnce(&mut LogLine)) {
+        if self.log.is_enabled(level) {
+            let mut line = self.log.line(level, self.clock.now().wall, about);
+            fill(&mut line);
             self.log.write(line);
         }
     }

@@ -240,12 +240,10 @@ pub fn heartbeat(
 
 /// Logs what a participant has newly reported.
 fn log_report(hub: &HubContext, code: &str, id: &str, level: LogLevel, about: &'static str) {
-    if hub.log.is_enabled(level) {
-        let mut line = hub.log.line(level, hub.clock.now().wall, about);
+    hub.log_line(level, about, |line| {
         line.text("participant", id);
         line.text("room", &code.to_uppercase());
-        hub.log.write(line);
-    }
+    });
 }
 
 /// Checks that a request about a participant of a private room holds the participant's token or the room's password. The

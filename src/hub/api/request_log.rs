@@ -50,23 +50,17 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     if outcome.is_use && hub.usage.is_on() {
         hub.usage.push(&usage_record(hub, exchange, &outcome, status, millis(started.elapsed())));
     }
-    let level = level(status, outcome.stage.is_some());
-    if hub.log.is_enabled(level) {
+    let is_short = hub.log.is_short();
+    hub.log_line(level(status, outcome.stage.is_some()), if is_short { "" } else { "request" }, |line| {
         let duration_ms = millis(started.elapsed());
-        if hub.log.is_short() {
-            let mut line = hub.log.line(level, hub.clock.now().wall, "");
-            let request = short_request(exchange, status, duration_ms);
-            request.write_to(&mut line, &outcome);
-            hub.log.write(line);
-        } else {
-            let mut line = hub.log.line(level, hub.clock.now().wall, "request");
-            write_request(&mut line, exchange, status, duration_ms);
-            outcome.write_to(&mut line);
-            line.number("bytes", exchange.bytes());
-            line.text("peer", &client_address(exchange, &hub.trusted_proxies).to_string());
-            hub.log.write(line);
+        if is_short {
+            return short_request(exchange, status, duration_ms).write_to(line, &outcome);
         }
-    }
+        write_request(line, exchange, status, duration_ms);
+        outcome.write_to(line);
+        line.number("bytes", exchange.bytes());
+        line.text("peer", &client_address(exchange, &hub.trusted_proxies).to_string());
+    });
     handled.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
@@ -147,14 +141,11 @@ fn segment_after(path: &str, segment: &str) -> Option<String> {
 pub fn record_rejection(hub: &HubContext, status: u16, peer: IpAddr) {
     let code = if status >= 500 { ErrorCode::InternalError } else { ErrorCode::InvalidRequest };
     hub.metrics.record_rejection(status, code);
-    let level = level(status, false);
-    if hub.log.is_enabled(level) {
-        let mut line = hub.log.line(level, hub.clock.now().wall, "refused");
+    hub.log_line(level(status, false), "refused", |line| {
         line.number("status", status.into());
         line.text("code", code.as_str());
         line.text("peer", &peer.to_string());
-        hub.log.write(line);
-    }
+    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The hub's log. Callers check whether a level is enabled, fill a line and write it; a thread of the log writes the lines to
 //! the sink, so that no caller waits for it. `api::request_log` decides what is logged of a request.
 
-mod line;
+pub mod line;
 pub mod request;
 pub mod settings;
 pub mod short;
