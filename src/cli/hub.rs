@@ -14,6 +14,7 @@ use gambi::hub::{
     DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, KeysFile, Limits, Log, LogFormat, LogLevel, RoomPassword,
     ServerTls, Timeouts, UsageFile, parse_config,
 };
+use gambi::proto::names::is_room_code;
 use gambi::proto::time::millis;
 use gambi::proto::web::without_scheme;
 
@@ -179,10 +180,7 @@ fn usage(context: &Context<'_>) -> Result<Option<UsageFile>, Failure> {
 
 fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
     let stated = context.environment.serve.default_room.as_deref();
-    let code = |text: &str| {
-        let is_code = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_code.then(|| text.to_ascii_uppercase())
-    };
+    let code = |text: &str| is_room_code(text).then(|| text.to_ascii_uppercase());
     context.chosen("default-room", "GAMBI_DEFAULT_ROOM", stated, code, "a room's code of six letters and digits")
 }
 

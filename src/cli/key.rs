@@ -3,6 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use gambi::hub::{is_key_name, key_hash};
+use gambi::proto::hex::encode;
+use gambi::proto::management::MAX_PRIORITY;
+use gambi::proto::names::is_room_code;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -36,8 +39,7 @@ pub fn draw(flag: &str, name: &str) -> Result<String, Failure> {
 pub fn random() -> Result<String, Failure> {
     let mut random = [0; KEY_BYTES];
     getrandom::fill(&mut random).map_err(|e| Failure::Output(std::io::Error::other(e)))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{KEY_PREFIX}{digits}"))
+    Ok(format!("{KEY_PREFIX}{}", encode(&random)))
 }
 
 fn entry(context: &Context<'_>, name: &str, key: &str) -> Result<Value, Failure> {
@@ -47,8 +49,7 @@ fn entry(context: &Context<'_>, name: &str, key: &str) -> Result<Value, Failure>
     let rooms = context.values("rooms");
     if !rooms.is_empty() {
         let codes: Vec<&str> = rooms.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
-        let is_code = |code: &&str| code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if let Some(wrong) = codes.iter().find(|code| !is_code(code)) {
+        if let Some(wrong) = codes.iter().find(|code| !is_room_code(code)) {
             return Err(Failure::usage(format!("--rooms must be codes with commas between them, not \"{wrong}\"")));
         }
         entry.insert("rooms".into(), json!(codes));
@@ -64,8 +65,9 @@ fn entry(context: &Context<'_>, name: &str, key: &str) -> Result<Value, Failure>
             entry.insert(field.into(), json!(limit));
         }
     }
-    let parse = |text: &str| text.parse().ok().filter(|n: &i32| (-100..=100).contains(n));
-    if let Some(priority) = context.parsed("priority", parse, "a whole number from -100 to 100")? {
+    let parse = |text: &str| text.parse().ok().filter(|n: &i32| (-MAX_PRIORITY..=MAX_PRIORITY).contains(n));
+    let must_be = format!("a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}");
+    if let Some(priority) = context.parsed("priority", parse, &must_be)? {
         entry.insert("priority".into(), json!(priority));
     }
     if context.has("admin") {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::ErrorKind;
 
+use gambi::proto::names::is_participant_token;
+
 use super::failure::Failure;
 use super::private_file;
 
@@ -17,9 +19,8 @@ pub fn read(path: &str) -> Result<Option<String>, Failure> {
         Err(error) => return Err(Failure::usage(format!("--token-file: {path} cannot be read: {error}"))),
     };
     let token = text.trim();
-    let fits = (32..=128).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
     let wrong = || Failure::usage(format!("--token-file: {path} must hold one word of 32 to 128 printable characters"));
-    fits.then(|| Some(token.to_owned())).ok_or_else(wrong)
+    is_participant_token(token).then(|| Some(token.to_owned())).ok_or_else(wrong)
 }
 
 /// Creates the file (mode 0600) with a fresh token.

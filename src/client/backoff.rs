@@ -34,7 +34,7 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let mut byte = [0];
         // Without randomness the pause keeps its full length.
-        let _ = getrandom::fill(&mut byte);
+        let _ = crate::random::fill(&mut byte);
         pause - pause.mul_f64(f64::from(byte[0]) / 512.0)
     }
 

@@ -57,7 +57,8 @@ pub fn announce(address: IpAddr, port: u16, tls: Option<Fingerprint>) -> Result<
     let name = format!("gambi-hub-{port}");
     // A random host name: another responder may announce the machine's own name already.
     let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
+    crate::random::fill(&mut random)
+        .map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
     let info = service(&name, &host, address, port, tls).map_err(failed)?;
     let fullname = info.get_fullname().to_owned();

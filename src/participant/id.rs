@@ -9,6 +9,6 @@ use crate::proto::management::uuid_of;
 /// When the system gives no random numbers.
 pub fn fresh_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
+    crate::random::fill(&mut bytes).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     Ok(uuid_of(bytes))
 }

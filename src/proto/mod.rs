@@ -6,6 +6,7 @@ pub mod api_answer;
 pub mod chat_events;
 pub mod data_watch;
 pub mod envelope;
+pub mod hex;
 pub mod history;
 pub mod invitation;
 pub mod json_parts;

@@ -1,4 +1,4 @@
-//! Which names participants may have, and which characters show nothing or reorder text.
+//! Which names participants, rooms and tokens may have, and which characters show nothing or reorder text.
 
 /// The rule for a participant's id, in words that continue a sentence about it.
 pub const PARTICIPANT_ID: &str = "must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"";
@@ -8,6 +8,16 @@ pub const PARTICIPANT_ID: &str = "must be 1 to 128 bytes of printable text witho
 pub fn is_participant_id(text: &str) -> bool {
     let is_printable = !text.chars().any(|c| c == '/' || is_unprintable(c));
     (1..=128).contains(&text.len()) && is_printable && !matches!(text, "." | "..")
+}
+
+/// Whether a text has the form of a room's code, in any letter case: six letters and digits.
+pub fn is_room_code(text: &str) -> bool {
+    text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether a text can be a token that a participant chooses: 32 to 128 visible ASCII characters.
+pub fn is_participant_token(text: &str) -> bool {
+    (32..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Control characters, line separators, and the invisible characters that reorder text.

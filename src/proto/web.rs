@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use super::hex::digit;
+
 /// The header with the hubs that a request has passed, which prevents loops. Its format is internal to hubs.
 pub const HOPS: &str = "X-Gambi-Hops";
 
@@ -17,15 +19,11 @@ pub fn percent_decode(text: &str) -> Option<String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            b'%' => digit(rest.next()?)? << 4 | digit(rest.next()?)?,
             _ => byte,
         });
     }
     String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
 /// Percent-encodes a path segment.

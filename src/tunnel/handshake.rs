@@ -190,7 +190,7 @@ pub fn connect(
     }
     let server = Server::of(&uri).ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e)))?;
+    crate::random::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e)))?;
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;

@@ -12,6 +12,7 @@ use blake2::digest::{KeyInit, Mac};
 
 use super::hash_queue::HashQueue;
 use crate::hub::random::random;
+use crate::state::id::same_secret;
 use crate::state::room::Password;
 use crate::sync::{lock, wait};
 
@@ -125,7 +126,7 @@ impl PasswordHashing {
     ) -> Result<bool, HashFailed> {
         let keyed = self.keyed_hash(given);
         if let Some(known) = password.known.get() {
-            return Ok(known.iter().zip(keyed).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0);
+            return Ok(same_secret(known, &keyed));
         }
         let right = self.verify(network, given, &password.hash, is_moot)?;
         if right {

@@ -12,6 +12,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use crate::proto::hex;
+use crate::proto::management::MAX_PRIORITY;
 use crate::state::id::RoomCode;
 use crate::state::limits::Limits;
 
@@ -23,8 +25,6 @@ const MAX_NAME: usize = 64;
 const MIN_KEY: usize = 20;
 /// The longest key, bytes.
 const MAX_KEY: usize = 256;
-/// The highest priority; the lowest is its negative.
-const MAX_PRIORITY: i32 = 100;
 /// What a hash in the file begins with.
 const HASH_PREFIX: &str = "blake2s:";
 const FIELDS: &str = "name, key, keyHash, rooms, requestsAtOnce, requestsPerMinute, tokensPerDay, priority, admin";
@@ -254,21 +254,11 @@ fn hash(secret: &str) -> Hash {
 
 /// The hash of a key, as the file holds it.
 pub fn hash_text(key: &str) -> String {
-    let digits: String = hash(key).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{HASH_PREFIX}{digits}")
+    format!("{HASH_PREFIX}{}", hex::encode(&hash(key)))
 }
 
 fn parse_hash(text: &str) -> Option<Hash> {
-    let digits = text.strip_prefix(HASH_PREFIX)?.as_bytes();
-    let mut hash = Hash::default();
-    if digits.len() != 2 * hash.len() {
-        return None;
-    }
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(hash)
+    hex::decode(text.strip_prefix(HASH_PREFIX)?)
 }
 
 /// The line of a part of a text.

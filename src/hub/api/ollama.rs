@@ -13,6 +13,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay::model_facts::details;
 use crate::hub::respond::{Rejection, send_json};
+use crate::proto::hex::encode;
 use crate::proto::openai::bare_model;
 use crate::proto::time::rfc3339;
 use crate::state::room::Room;
@@ -107,8 +108,7 @@ impl Listed {
 /// Stands for a model where clients expect the digest of its weights, of which some show the first twelve characters. It
 /// depends on the name alone.
 fn digest(name: &str) -> String {
-    let hash = Blake2s256::digest(bare_model(name).as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    encode(&Blake2s256::digest(bare_model(name).as_bytes()))
 }
 
 /// Sends a list of models.

@@ -7,6 +7,8 @@ mod room;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hex::push;
+
 pub use super::envelope::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 pub use participant::{
     Capabilities, Connection, ConnectionKind, ConnectionTransport, Heartbeat, HeartbeatBody, Participant,
@@ -26,6 +28,8 @@ pub const MAX_CONCURRENCY: u32 = 4096;
 pub const MAX_MODELS: usize = 512;
 /// The largest weight of a participant.
 pub const MAX_WEIGHT: u32 = 100;
+/// The highest priority of a person's requests; the lowest is its negative.
+pub const MAX_PRIORITY: i32 = 100;
 /// The longest name, model or nickname, in bytes.
 pub const MAX_TEXT: usize = 1024;
 /// The header with a participant's token.
@@ -94,14 +98,12 @@ pub struct Metrics {
 pub fn uuid_of(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble & 15)]);
     let mut text = String::with_capacity(36);
     for (at, byte) in bytes.into_iter().enumerate() {
         if [4, 6, 8, 10].contains(&at) {
             text.push('-');
         }
-        text.push(digit(byte >> 4));
-        text.push(digit(byte));
+        push(&mut text, byte);
     }
     text
 }

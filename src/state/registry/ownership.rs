@@ -6,11 +6,10 @@ use super::super::room::Member;
 use super::super::{Now, Random};
 use super::registration::{Missing, NotRegistered, Proof};
 use super::rooms::Registry;
+use crate::proto::names::is_participant_token;
 
 /// How long a participant must have been offline before its id can be registered by others, milliseconds.
 const ABANDONED: u64 = 300_000;
-/// Allowed lengths of a token that a participant chooses, bytes.
-const LENGTHS: std::ops::RangeInclusive<usize> = 32..=128;
 
 /// Why a request may not act for a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +33,7 @@ impl Proof<'_> {
 
     /// The token that a participant chose. It knows that token even if the answer to its registration is lost.
     fn chosen(self) -> Option<Secret> {
-        let token = self.token?;
-        let fits = LENGTHS.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| Secret::from_text(token))
+        self.token.filter(|token| is_participant_token(token)).map(Secret::from_text)
     }
 
     /// The token that a participant has from now on, and whether the answer to the registration may contain it.
