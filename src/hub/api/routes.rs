@@ -33,8 +33,8 @@ const JOIN: Access = Access::Join;
 const LIST: Access = Access::List;
 const PARTICIPANT: Access = Access::Participant;
 
-/// The routes beside those of `relay/operation.rs`. `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
-/// is always a room's code.
+/// The routes beside those of `relay/operation.rs`. `{}` matches one non-empty path segment, `{*}` the rest of the path if it is
+/// not empty. The first placeholder of a route is always a room's code.
 const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/", PAGE, dashboard::page),
     (Method::Get, "/dashboard.css", PAGE, dashboard::style),
