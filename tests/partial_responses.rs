@@ -110,10 +110,15 @@ fn other_refusals_pass_as_they_came() {
     let _session = hub.join(&room, "ann", &provider);
     let functions = json!({ "model": "any", "input": "Hi", "tools": [{ "type": "function", "name": "shell" }] });
     let temperature = r#"{"error":{"message":"temperature must be at most 2","type":"invalid_request_error"}}"#;
+    let mut continued = agents_request();
+    continued["previous_response_id"] = json!("resp_of_the_provider");
     let (_, tools) = REFUSALS[1];
-    for (request, status, body) in
-        [(agents_request(), 400, temperature), (functions, 400, tools), (agents_request(), 401, tools)]
-    {
+    for (request, status, body) in [
+        (agents_request(), 400, temperature),
+        (functions, 400, tools),
+        (agents_request(), 401, tools),
+        (continued, 400, tools),
+    ] {
         provider.forget();
         provider.set_path("/v1/responses", refusal(status, body));
         assert_eq!(respond(&hub, &room, &request).expect(status).text(), body);

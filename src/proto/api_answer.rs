@@ -85,7 +85,9 @@ pub fn refuses_tools(body: &[u8]) -> bool {
     // Python's servers repeat the request behind that, tools and all.
     let quoted = ["'input'", "\"input\""].into_iter().filter_map(|key| message.find(key)).min();
     let message = &message[..quoted.unwrap_or(message.len())];
-    names(message, "type") && (names(message, "tool") || names(message, "tools"))
+    // `tool_choice` is a word of its own.
+    let words = || message.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words().any(|word| word == "type") && words().any(|word| word == "tool" || word == "tools")
 }
 
 /// The message of an error, in lower case.
@@ -159,6 +161,8 @@ mod tests {
             r#"{"error":{"message":"Invalid","type":"invalid_request_error","param":"tools_x"}}"#,
             r#"{"error":{"message":"the model cannot call tools"}}"#,
             r#"{"error":{"message":"no such type"}}"#,
+            r#"{"error":{"message":"tool_choice must be of type string"}}"#,
+            r#"{"error":{"message":"[{'type': 'literal_error', 'loc': ('body', 'tool_choice'), 'msg': 'no'}]","param":null}}"#,
             &format!(r#"{{"error":{{"message":"{whole}"}}}}"#),
             "",
         ] {

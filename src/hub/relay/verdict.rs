@@ -5,8 +5,8 @@ use crate::hub::relay::provider_status::{calls_for_another, lacks_api, refuses_c
 use crate::hub::relay::route_check::ResponseStart;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure};
 use crate::proto::management::Support;
-use crate::proto::openai::Members;
 use crate::proto::stage::Stage;
+use crate::proto::translate::can_be_chat;
 use crate::state::registry::Picked;
 
 /// What a response calls for.
@@ -56,7 +56,7 @@ pub fn judge(
         }
         let may_refuse_tools = request.kind.shape == Shape::Responses
             && refuses_content(status)
-            && request.body.as_ref().is_some_and(Members::has_other_tools);
+            && request.body.as_ref().is_some_and(|body| body.has_other_tools() && can_be_chat(body));
         if may_refuse_tools && response.refuses_tools()? {
             return Ok(Verdict::Translate(Reason::RefusesTools));
         }

@@ -16,5 +16,5 @@ mod translator;
 
 pub use chat::{CUT_SHORT, error_text};
 pub use limits::MAX_HELD;
-pub use responses::{ResponseTemplate, to_chat, tool_name_bytes};
+pub use responses::{ResponseTemplate, can_be_chat, to_chat, tool_name_bytes};
 pub use translator::ChatTranslator;

@@ -10,7 +10,7 @@ mod template;
 mod tools;
 mod writer;
 
-pub use request::to_chat;
+pub use request::{can_be_chat, to_chat};
 pub use template::ResponseTemplate;
 pub use tools::tool_name_bytes;
 pub use writer::ResponseWriter;

@@ -81,6 +81,11 @@ fn settings(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequ
     Ok(())
 }
 
+/// Whether a chat can hold the request, apart from its input and its tools.
+pub fn can_be_chat(request: &Members<'_>) -> bool {
+    refuse(request).is_ok()
+}
+
 fn refuse(request: &Members<'_>) -> Result<(), BadRequest> {
     let given = |field: &&&str| request.get(field).is_some_and(|value| value != "false");
     let fields: Vec<&str> = REFUSED.iter().filter(given).copied().collect();
