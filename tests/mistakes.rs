@@ -76,9 +76,13 @@ fn a_provider_that_lists_models_without_a_key_but_refuses_chats_is_told_before_j
         says(&guided, 3, &parts);
     }
     assert!(hub.client.participants(&room).list().unwrap().is_empty());
-    // A provider may serve responses alone.
+    // A provider may serve responses alone, or Ollama's API.
     provider.set_path("/v1/responses", Script::json(200, &json!({ "object": "response" })));
     hub.join(&room, "ann", &provider);
+    provider.set_path("/v1/responses", Script::json(403, &json!({ "error": "no" })));
+    provider.set_path("/api/version", Script::json(200, &json!({ "version": "0.12.3" })));
+    provider.set_path("/api/tags", Script::json(200, &json!({ "models": [{ "name": "m" }] })));
+    hub.join(&room, "bob", &provider);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Probe {
     pub capabilities: Capabilities,
     /// The status of its answer where that is no list of models.
     pub(super) unlisted: Option<u16>,
-    /// The status with which it refuses chats for want of a valid key, unless it takes requests to the Responses API.
+    /// The status with which it refuses chats for want of a valid key, unless it serves the Responses API or Ollama's.
     pub(super) refused: Option<u16>,
     /// Names of the models that are in memory; `None` where it does not tell.
     pub loaded: Option<Vec<String>>,
@@ -84,7 +84,8 @@ pub fn probe(provider: &ProviderClient) -> Result<Probe, Reason> {
         Err(NoList::Silent(_)) => (Vec::new(), None),
     };
     let refused = chat.map(|answer| answer.status).ok().filter(|status| matches!(status, 401 | 403));
-    let refused = refused.filter(|_| capabilities.open_responses != Support::Supported);
+    let serves_others = [capabilities.open_responses, capabilities.ollama].contains(&Support::Supported);
+    let refused = refused.filter(|_| !serves_others);
     let (memory, loaded) = loaded.unzip();
     Ok(Probe { models, capabilities, unlisted, refused, loaded, memory })
 }
