@@ -7,6 +7,7 @@ use ureq::BodyReader;
 use super::http::Http;
 use crate::error::{Error, Reason};
 use crate::proto::openai::MAX_LIST;
+use crate::proto::read_json::lenient;
 use crate::proto::scan;
 use crate::proto::sse::{ANSWERED_BY, Decoder};
 use crate::proto::web::percent_decode;
@@ -126,7 +127,7 @@ pub(super) fn content(json: &str) -> Option<String> {
         }
         Some(())
     })?;
-    let text = |part: Option<&str>| serde_json::from_str(member(part?, "\"content\"")?).ok();
+    let text = |part: Option<&str>| lenient(member(part?, "\"content\"")?).ok();
     text(delta).or_else(|| text(message))
 }
 
@@ -182,6 +183,7 @@ mod tests {
             (r#"{"choices":[{"delta":{"content":"a\n"}},{"delta":{"content":"b"}}]}"#, Some("a\n")),
             (r#"{"x":[{}],"choices":[{"index":0,"message":{"role":"r","content":"a"}}]}"#, Some("a")),
             (r#"{"choices":[{"delta":{"content":null},"message":{"content":"a"}}]}"#, Some("a")),
+            (r#"{"choices":[{"message":{"content":"a\ud83d"}}]}"#, Some("a\u{fffd}")),
             (r#"{"choices":[{"delta":{"content":["a"]}}]}"#, None),
             (r#"{"choices":[{},{"delta":{"content":"b"}}]}"#, None),
             (r#"{"choices":[]}"#, None),
