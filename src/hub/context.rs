@@ -269,8 +269,8 @@ impl HubContext {
 
     /// Removes all that is kept of members that have left, and closes their tunnels for this reason.
     pub(crate) fn forget(&self, serials: &[u64], reason: &str) {
+        self.response_owners.forget(serials);
         for &serial in serials {
-            self.response_owners.forget(serial);
             self.metrics.forget(serial);
             self.direct.forget(serial);
         }

@@ -1,7 +1,7 @@
 //! Which participant made which response, so that later requests about a response are routed to it. The oldest entries are
 //! evicted: first those of a room with too many, so that no room can evict those of all others.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -114,13 +114,17 @@ impl ResponseOwners {
         *owner == self.owner(picked, owner.translated)
     }
 
-    /// Removes the entries of a member that has left.
-    pub(crate) fn forget(&self, serial: u64) {
+    /// Removes the entries of members that have left.
+    pub(crate) fn forget(&self, serials: &[u64]) {
+        if serials.is_empty() {
+            return;
+        }
+        let gone: HashSet<u64> = serials.iter().copied().collect();
         let mut table = self.lock();
         let OwnerTable { rooms, by_age, share, .. } = &mut *table;
         rooms.retain(|_, room| {
             let before = room.owners.len();
-            room.owners.retain(|_, owner| owner.serial != serial);
+            room.owners.retain(|_, owner| !gone.contains(&owner.serial));
             if room.owners.len() < before {
                 room.forget_removed(by_age);
             }
@@ -229,11 +233,11 @@ mod tests {
         assert!(response_owners.of(ROOM, "resp_0").is_none());
         assert!(response_owners.of("XYZ234", "resp_1").is_none(), "rooms do not share responses");
         let before = budget.used();
-        response_owners.forget(1);
+        response_owners.forget(&[1]);
         assert!(response_owners.of(ROOM, "resp_1").is_none() && response_owners.of(ROOM, "resp_2").is_some());
         check(&response_owners.lock());
         assert!(budget.used() > before / 3 && budget.used() < before * 2 / 3);
-        response_owners.forget(0);
+        response_owners.forget(&[0]);
         assert!(response_owners.lock().rooms.is_empty() && budget.used() == 0);
     }
 
