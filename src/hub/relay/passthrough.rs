@@ -122,6 +122,8 @@ impl Delivery<'_, '_, '_, '_> {
         }
         if head.status < 400 && self.client.form() == ErrorForm::Chat {
             if !whole || !self.client.reserve(body.capacity().saturating_mul(chat_events::COPIES)) {
+                // Another participant would generate it once more, to the same end.
+                self.client.commit();
                 return Err(UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable));
             }
             if let Some(events) = chat_events::chat_events(&body) {
