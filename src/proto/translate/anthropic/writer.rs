@@ -143,7 +143,8 @@ impl MessageWriter {
         self.close();
         for mut tool in std::mem::take(&mut self.waiting) {
             let arguments = std::mem::take(&mut tool.arguments);
-            self.state.held = self.state.held.saturating_sub(if self.state.stream { arguments.len() } else { 0 });
+            let sent = if self.state.stream { escaped_length(&arguments) } else { 0 };
+            self.state.held = self.state.held.saturating_sub(sent);
             self.begin(OpenBlock::Tool(tool));
             self.push(&arguments);
             self.close();

@@ -162,3 +162,18 @@ fn a_calls_input_stays_as_the_model_wrote_it() {
         assert_eq!(written_input(arguments), expected, "{arguments:?}");
     }
 }
+
+#[test]
+fn arguments_that_waited_are_not_held_once_they_are_sent() {
+    let held = |arguments: &str| {
+        let (first, second) =
+            (ChatDelta::CallStart { call: 0, id: None, name: "f" }, |text| ChatDelta::CallArguments { call: 1, text });
+        let mut writer = written(true, vec![first, ChatDelta::CallStart { call: 1, id: None, name: "g" }]);
+        writer.apply(second(arguments));
+        let waiting = writer.state.held;
+        writer.end();
+        (waiting, writer.state.held)
+    };
+    let ((_, plain), (waiting, sent)) = (held(""), held(r#"{"a":"\n"}"#));
+    assert!(waiting > plain && sent == plain, "{waiting}, {sent} and {plain}");
+}
