@@ -162,16 +162,14 @@ fn replace_daemon(state: &Mutex<AnnouncementState>) -> mdns_sd::Result<Receiver<
             daemon.shutdown()?;
             return Ok(events);
         }
-        mem::replace(&mut state.daemon, daemon)
+        let full = mem::replace(&mut state.daemon, daemon);
+        let _ = full.disable_interface(IfKind::All);
+        // Before the hub can be withdrawn. What fails here is tried again by the next repeat.
+        let _ = state.daemon.register(state.info.clone());
+        full
     };
-    let _ = full.disable_interface(IfKind::All);
     if let Ok(done) = full.shutdown() {
         let _ = done.recv_timeout(GOODBYE_TIMEOUT);
-    }
-    let state = lock(state);
-    if !state.withdrawn {
-        // What fails here is tried again by the next repeat.
-        let _ = state.daemon.register(state.info.clone());
     }
     Ok(events)
 }
