@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use ureq::Agent;
@@ -11,7 +10,6 @@ use super::chat_stream::{ChatStream, broken_off, content, decoded};
 use super::http::{CONNECT_TIMEOUT, Http, header, read, request_id};
 use super::stopper::Stopper;
 use crate::error::{Error, Reason};
-use crate::proto::read_json::from_bytes;
 use crate::proto::sse::Decoder;
 use crate::proto::web::percent_encode;
 
@@ -49,35 +47,6 @@ pub struct Model {
     pub shared: bool,
 }
 
-/// The hub's list, as far as it is of interest here. Other fields take no memory.
-#[derive(Deserialize)]
-struct ModelList {
-    #[serde(default)]
-    data: Vec<ModelEntry>,
-}
-
-#[derive(Deserialize)]
-struct ModelEntry {
-    id: String,
-    gambi: Option<ModelFacts>,
-}
-
-#[derive(Deserialize)]
-struct ModelFacts {
-    nickname: Option<String>,
-    model: Option<String>,
-    participants: Option<IgnoredAny>,
-}
-
-impl From<ModelEntry> for Model {
-    fn from(entry: ModelEntry) -> Self {
-        let (nickname, model, participants) =
-            entry.gambi.map_or((None, None, None), |facts| (facts.nickname, facts.model, facts.participants));
-        let (nickname, model) = (nickname.unwrap_or_default(), model.unwrap_or_default());
-        Model { id: entry.id, nickname, model, shared: participants.is_some() }
-    }
-}
-
 impl Room {
     pub(super) fn new(http: Http, code: &str) -> Self {
         Room { http, code: code.to_owned() }
@@ -100,9 +69,18 @@ impl Room {
     /// When the room does not exist, or the hub can't be reached.
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
-        let (_, text) = self.http.call("GET", &path, None)?;
-        let list: ModelList = from_bytes(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
-        Ok(list.data.into_iter().map(Model::from).collect())
+        let mut models = Vec::new();
+        self.http.each_object(&path, "\"data\"", &mut |entry| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let facts = &entry["gambi"];
+            models.push(Model {
+                id: text(&entry["id"]),
+                nickname: text(&facts["nickname"]),
+                model: text(&facts["model"]),
+                shared: !facts["participants"].is_null(),
+            });
+        })?;
+        Ok(models)
     }
 
     /// Starts to build a chat, by default with any participant.
@@ -275,27 +253,4 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// The answer as the provider sent it.
     pub json: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_models_is_read_as_far_as_it_is_of_interest() {
-        let list = r#"{"object":"list","data":[
-            {"id":"ann","object":"model","x":[[{}]],"gambi":{"nickname":"Ann","model":"m","participants":null}},
-            {"id":"any","gambi":{"model":null,"participants":2}},
-            {"id":"old"}]}"#;
-        let models: ModelList = from_bytes(list.as_bytes()).unwrap();
-        let models: Vec<_> = models.data.into_iter().map(Model::from).collect();
-        let model = |id: &str, nickname: &str, model: &str, shared| Model {
-            id: id.into(),
-            nickname: nickname.into(),
-            model: model.into(),
-            shared,
-        };
-        assert_eq!(models, [model("ann", "Ann", "m", false), model("any", "", "", true), model("old", "", "", false)]);
-        assert!(from_bytes::<ModelList>(b"{\"data\":[{}]}").is_err(), "an entry takes more memory than it has bytes");
-    }
 }

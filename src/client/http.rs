@@ -15,7 +15,10 @@ use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
+use crate::proto::openai::MAX_LIST;
+use crate::proto::parsed::parse_within;
 use crate::proto::read_json::{from_bytes, from_value};
+use crate::proto::scan;
 use crate::proto::text::cut;
 use crate::proto::web::without_scheme;
 use crate::sync::lock;
@@ -26,6 +29,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest response that is read, in bytes: ten thousand participants fit.
 const MAX_RESPONSE: u64 = 32 << 20;
+/// The most memory that an entry of a list takes once it is parsed; a longer one is skipped.
+const MAX_ENTRY: usize = 4 << 20;
 /// The largest error response that is read, in bytes.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -166,6 +171,26 @@ impl Http {
             error => Reason::of(error),
         };
         Error::Unreachable { url: self.base.clone(), reason }
+    }
+
+    /// Gets a list, and gives `take` its objects; `key` is the list's, with its quotes. One object is parsed at a time: the values of a
+    /// long list can take a hundred times its memory.
+    pub fn each_object(&self, path: &str, key: &str, take: &mut dyn FnMut(Value)) -> Result<(), Error> {
+        let (_, text) = self.call("GET", path, None)?;
+        let mut objects = None;
+        let is_read = str::from_utf8(&text).ok().and_then(|text| {
+            scan::members(text, |name, value| {
+                if name != key {
+                    return value.text().map(drop);
+                }
+                objects = value.objects(MAX_LIST, |_, _, _| Some(()))?.1;
+                Some(())
+            })
+        });
+        let objects = objects.filter(|_| is_read.is_some());
+        let objects = objects.ok_or_else(|| self.bad_answer(path, format!("it has no list {key}").as_str().into()))?;
+        objects.into_iter().filter_map(|object| parse_within(object.as_bytes(), MAX_ENTRY)).for_each(take);
+        Ok(())
     }
 
     pub fn bad_answer(&self, path: &str, reason: Reason) -> Error {
