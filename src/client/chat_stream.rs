@@ -118,7 +118,7 @@ impl ChatStream {
 /// The text of the first choice of an answer, or of an event of one. Whatever else a provider sends takes no memory.
 pub(super) fn content(json: &str) -> Option<String> {
     let (mut delta, mut message) = (None, None);
-    scan::objects(member(json, "\"choices\"")?, MAX_LIST, |index, key, value| {
+    scan::objects(scan::member(json, "\"choices\"")?, MAX_LIST, |index, key, value| {
         match (index, key) {
             (0, "\"delta\"") => delta = Some(value),
             // A whole answer has a message in place of the delta.
@@ -127,21 +127,8 @@ pub(super) fn content(json: &str) -> Option<String> {
         }
         Some(())
     })?;
-    let text = |part: Option<&str>| lenient(member(part?, "\"content\"")?).ok();
+    let text = |part: Option<&str>| lenient(scan::member(part?, "\"content\"")?).ok();
     text(delta).or_else(|| text(message))
-}
-
-/// The value of a key of an object; the key is given with its quotes.
-fn member<'a>(json: &'a str, key: &str) -> Option<&'a str> {
-    let mut found = None;
-    scan::members(json, |name, value| {
-        let value = value.text()?;
-        if name == key {
-            found = Some(value);
-        }
-        Some(())
-    })?;
-    found
 }
 
 impl Iterator for ChatStream {

@@ -177,17 +177,8 @@ impl Http {
     /// long list can take a hundred times its memory.
     pub fn each_object(&self, path: &str, key: &str, take: &mut dyn FnMut(Value)) -> Result<(), Error> {
         let (_, text) = self.call("GET", path, None)?;
-        let mut objects = None;
-        let is_read = str::from_utf8(&text).ok().and_then(|text| {
-            scan::members(text, |name, value| {
-                if name != key {
-                    return value.text().map(drop);
-                }
-                objects = value.objects(MAX_LIST, |_, _, _| Some(()))?.1;
-                Some(())
-            })
-        });
-        let objects = objects.filter(|_| is_read.is_some());
+        let list = str::from_utf8(&text).ok().and_then(|text| scan::member(text, key));
+        let objects = list.and_then(|list| scan::objects(list, MAX_LIST, |_, _, _| Some(())));
         let objects = objects.ok_or_else(|| self.bad_answer(path, format!("it has no list {key}").as_str().into()))?;
         objects.into_iter().filter_map(|object| parse_within(object.as_bytes(), MAX_ENTRY)).for_each(take);
         Ok(())

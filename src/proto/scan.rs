@@ -9,6 +9,20 @@ pub fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, Value<'_, 'a>)
     Scanner { text, at: 0 }.alone(|scanner| scanner.object(&mut |key, scanner| member(key, Value(scanner))))
 }
 
+/// The value of a key of an object, the last one where there are several; the key is given as a JSON string. `None` if the text is no
+/// JSON object, or has no such key.
+pub fn member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut found = None;
+    members(text, |name, value| {
+        let value = value.text()?;
+        if name == key {
+            found = Some(value);
+        }
+        Some(())
+    })?;
+    found
+}
+
 /// A value of an object that is being scanned.
 pub struct Value<'s, 'a>(&'s mut Scanner<'a>);
 
@@ -329,6 +343,8 @@ mod tests {
         assert_eq!(all, [("\"k\"", "[1]"), ("\"\\u006b\"", "false"), ("\"k\"", "{}")]);
         assert_eq!((items("[1,2]", 2), items("[1,2]", 1)), (Some(vec!["1", "2"]), None));
         assert_eq!(members("{\"a\":1}", |_, _| None), None);
+        assert_eq!((member(object, "\"k\""), member(object, "\"x\"")), (Some("{}"), None));
+        assert_eq!(member("{\"a\":1,}", "\"a\""), None);
         let mut of_each = Vec::new();
         let list = r#"[{"a":1,"b":2} ,{}, {"c":[{"d":3}]}]"#;
         let found = objects(list, 3, |index, key, value| {
