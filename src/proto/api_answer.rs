@@ -75,7 +75,7 @@ pub fn is_about_model(json: &[u8]) -> bool {
 /// or its message names a tool and a type.
 pub fn refuses_tools(body: &[u8]) -> bool {
     let answer = parse_within(body, MAX_PARSED).unwrap_or_default();
-    let error = if answer["error"].is_object() { &answer["error"] } else { &answer };
+    let error = error_object(&answer);
     let within = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
     if error["param"].as_str().and_then(|param| param.strip_prefix("tools")).is_some_and(within) {
         return true;
@@ -88,6 +88,11 @@ pub fn refuses_tools(body: &[u8]) -> bool {
     // `tool_choice` is a word of its own.
     let words = || message.split(|c: char| !c.is_alphanumeric() && c != '_');
     words().any(|word| word == "type") && words().any(|word| word == "tool" || word == "tools")
+}
+
+/// The object in which an error has its message, type, code and parameter. Older versions of vLLM send it without the outer object.
+pub fn error_object(answer: &Value) -> &Value {
+    if answer["error"].is_object() { &answer["error"] } else { answer }
 }
 
 /// The message of an error, in lower case.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::hub::error_shape::{anthropic_type, openai_type};
-use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
+use crate::proto::api_answer::{EVENT_STREAM, NDJSON, error_object};
 use crate::proto::management::ErrorCode;
 use crate::proto::parsed::parse_within;
 use crate::proto::sse;
@@ -63,14 +63,15 @@ impl ErrorForm {
 
     /// The event of an error with which a provider has answered: in its words, and with its type and code where it has any.
     pub fn event_of_answer(self, status: u16, body: &[u8], code: ErrorCode) -> String {
-        let (message, error) = (error_text(body), ProviderError::parse(body));
-        let kind = |usual: &str| error.get("type").unwrap_or(usual.into());
+        let (message, answer) = (error_text(body), parse_within(body, MAX_PARSED).unwrap_or_default());
+        let error = error_object(&answer);
+        let kind = |usual: &str| member(error, "type").unwrap_or(usual.into());
         match self {
             ErrorForm::Chat | ErrorForm::Responses => {
-                let code = error.get("code").unwrap_or(code.as_str().into());
+                let code = member(error, "code").unwrap_or(code.as_str().into());
                 let kind = kind(openai_type(status));
                 let mut told = json!({ "error": { "message": message, "type": kind, "code": code } });
-                if let Some(param) = error.get("param") {
+                if let Some(param) = member(error, "param") {
                     told["error"]["param"] = param;
                 }
                 format!("data: {told}\n\n")
@@ -84,23 +85,12 @@ impl ErrorForm {
     }
 }
 
-/// The members of a provider's error beside its message.
-struct ProviderError(Value);
-
-impl ProviderError {
-    fn parse(body: &[u8]) -> Self {
-        let mut answer = parse_within(body, MAX_PARSED).unwrap_or_default();
-        // Older versions of vLLM send it without the outer object.
-        ProviderError(if answer["error"].is_object() { answer["error"].take() } else { answer })
-    }
-
-    /// A member that is text or a number.
-    fn get(&self, key: &str) -> Option<Value> {
-        match &self.0[key] {
-            Value::String(text) => Some(cut(text, MAX_TEXT).into()),
-            Value::Number(number) => Some(number.clone().into()),
-            _ => None,
-        }
+/// A member of an error that is text or a number.
+fn member(error: &Value, key: &str) -> Option<Value> {
+    match &error[key] {
+        Value::String(text) => Some(cut(text, MAX_TEXT).into()),
+        Value::Number(number) => Some(number.clone().into()),
+        _ => None,
     }
 }
 
