@@ -23,7 +23,7 @@ use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::route_check::ResponseStart;
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
-use crate::hub::relay::verdict::{self, Reason, Verdict, judge};
+use crate::hub::relay::verdict::{self, TranslationReason, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::stage::Stage;
@@ -88,7 +88,7 @@ pub enum NextStep<'s> {
     /// An attempt at another participant.
     Other(Slot<'s>),
     /// An attempt at the same participant, through another API.
-    Translate(Slot<'s>, Reason),
+    Translate(Slot<'s>, TranslationReason),
 }
 
 impl<'s> Failover<'s> {
@@ -144,7 +144,12 @@ impl<'s> Failover<'s> {
     }
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, reason: Option<Reason>) -> NextStep<'s> {
+    fn attempt(
+        &mut self,
+        client: &mut ClientResponse<'_, '_>,
+        slot: Slot<'s>,
+        reason: Option<TranslationReason>,
+    ) -> NextStep<'s> {
         let response_bytes = outgoing::response_translation_bytes(self.request, &slot.picked);
         let request_bytes = outgoing::request_translation_bytes(self.request, &slot.picked);
         if !client.reserve(response_bytes.saturating_add(request_bytes)) {
@@ -173,7 +178,7 @@ impl<'s> Failover<'s> {
                 self.relay_response(client, contender, head)
             }
             RaceEnd::Failed(contender, error) if self.refuses_operation(&contender, &error) => {
-                NextStep::Translate(contender.attempt.slot, Reason::LacksRoute)
+                NextStep::Translate(contender.attempt.slot, TranslationReason::LacksRoute)
             }
             RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
         }
@@ -184,7 +189,7 @@ impl<'s> Failover<'s> {
     }
 
     /// Sends the request to the participant of a slot.
-    fn send(&mut self, slot: Slot<'s>, reason: Option<Reason>) -> Result<Contender<'s>, NotSent<'s>> {
+    fn send(&mut self, slot: Slot<'s>, reason: Option<TranslationReason>) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
         let key = || format!("{}{:02x}", self.id.replace('-', ""), self.count);
         let now = Duration::from_millis(self.hub.clock.now().wall);
@@ -291,7 +296,7 @@ impl<'s> Failover<'s> {
         head: RelayedHead,
     ) -> NextStep<'s> {
         let Contender { mut attempt, mut upstream, adapter, reason, .. } = contender;
-        if reason == Some(Reason::LacksRoute)
+        if reason == Some(TranslationReason::LacksRoute)
             && head.status < 400
             && let Some(route) = self.request.kind.replaceable()
         {

@@ -12,7 +12,7 @@ use crate::hub::relay::headers::of_translated_body;
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
-use crate::hub::relay::verdict::Reason;
+use crate::hub::relay::verdict::TranslationReason;
 use crate::proto::data_watch::DataWatch;
 use crate::proto::stage::Stage;
 use crate::tunnel::Piece;
@@ -25,7 +25,7 @@ pub struct Contender<'s> {
     /// Where the request was translated.
     pub adapter: Option<Adapter>,
     /// Why it is asked in another API, where its provider's first answer has shown that it has to be.
-    pub reason: Option<Reason>,
+    pub reason: Option<TranslationReason>,
     /// The final response's head, once it has come.
     head: Option<RelayedHead>,
     watch: DataWatch,
@@ -45,7 +45,7 @@ impl<'s> Contender<'s> {
         attempt: Box<Attempt<'s>>,
         upstream: UpstreamRequest,
         adapter: Option<Adapter>,
-        reason: Option<Reason>,
+        reason: Option<TranslationReason>,
     ) -> Self {
         Contender { attempt, upstream, adapter, reason, head: None, watch: DataWatch::default() }
     }

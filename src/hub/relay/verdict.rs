@@ -13,7 +13,7 @@ use crate::state::registry::Picked;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The provider does not serve the request in the API that was asked for, and another one can take its place.
-    Translate(Reason),
+    Translate(TranslationReason),
     /// The provider has lost the model: another participant may have it.
     LacksModel,
     /// Another participant may answer better.
@@ -24,7 +24,7 @@ pub enum Verdict {
 
 /// Why a participant is asked in another API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum TranslationReason {
     /// Its provider lacks the API.
     LacksRoute,
     /// Its provider knows no other tools than functions. That says nothing about other requests.
@@ -52,13 +52,13 @@ pub fn judge(
         let good = (200..300).contains(&status);
         let lacks = if is_ollama { ResponseStart::lacks_ollama } else { ResponseStart::lacks_route };
         if lacks_api(status) || good && lacks(response)? {
-            return Ok(Verdict::Translate(Reason::LacksRoute));
+            return Ok(Verdict::Translate(TranslationReason::LacksRoute));
         }
         let may_refuse_tools = request.kind.shape == Shape::Responses
             && refuses_content(status)
             && request.body.as_ref().is_some_and(|body| body.has_other_tools() && can_be_chat(body));
         if may_refuse_tools && response.refuses_tools()? {
-            return Ok(Verdict::Translate(Reason::RefusesTools));
+            return Ok(Verdict::Translate(TranslationReason::RefusesTools));
         }
     }
     if !is_ollama && response.lacks_model(&picked.model)? {
