@@ -1,7 +1,7 @@
 //! A whole chat completion or text completion as the events of a stream. Some servers answer a request for a stream so, and by
 //! then the client may have been sent a stream's head.
 
-use super::members::{Members, json_text};
+use super::members::{Members, json_list, json_text};
 use super::scan;
 
 /// The most choices of an answer, and calls of tools in a message.
@@ -34,9 +34,9 @@ pub fn chat_events(body: &[u8]) -> Option<String> {
             let mut last = answer.clone();
             last.set("object", json_text("chat.completion.chunk"));
             let mut first = last.clone();
-            first.set("choices", list(&starts));
+            first.set("choices", json_list(starts));
             first.set("usage", "null".into());
-            last.set("choices", list(&ends));
+            last.set("choices", json_list(ends));
             event(&first) + &event(&last)
         }
     };
@@ -70,11 +70,7 @@ fn numbered(calls: &str) -> Option<String> {
         Some(call.to_json())
     };
     let calls = scan::items(calls, MAX_ITEMS)?.into_iter().enumerate().map(number).collect::<Option<Vec<_>>>();
-    calls.map(|calls| list(&calls))
-}
-
-fn list(items: &[String]) -> String {
-    format!("[{}]", items.join(","))
+    calls.map(json_list)
 }
 
 fn event(data: &Members<'_>) -> String {

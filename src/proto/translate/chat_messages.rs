@@ -1,6 +1,6 @@
 //! The messages of a chat, put together from the turns of a conversation.
 
-use super::super::members::json_text;
+use super::super::members::{json_list, json_text};
 use super::chat_request::typed;
 
 /// What separates the texts of the system message.
@@ -46,7 +46,7 @@ impl Content {
     pub fn json(&self) -> String {
         match self.only_text() {
             Some(text) => json_text(text),
-            None => format!("[{}]", self.parts.iter().map(Part::json).collect::<Vec<_>>().join(",")),
+            None => json_list(self.parts.iter().map(Part::json).collect()),
         }
     }
 }
@@ -154,7 +154,7 @@ impl ChatMessages {
             message.push_str(&format!(r#","reasoning_content":{}"#, json_text(&reasoning)));
         }
         if !calls.is_empty() {
-            message.push_str(&format!(r#","tool_calls":[{}]"#, calls.join(",")));
+            message.push_str(&format!(r#","tool_calls":{}"#, json_list(calls)));
         }
         self.messages.push(message + "}");
     }

@@ -238,7 +238,7 @@ fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest
     if functions.is_empty() {
         return Ok(());
     }
-    chat.set("tools", format!("[{}]", functions.join(",")));
+    chat.set("tools", json_list(functions));
     let Some(choice) = request.get("tool_choice") else { return Ok(()) };
     let choice = object(choice, "tool_choice")?;
     match (text(&choice, "type").as_deref(), text(&choice, "name")) {

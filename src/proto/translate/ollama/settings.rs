@@ -1,6 +1,6 @@
 //! What in a request concerns how the model answers: its tools, the format, thinking, and options.
 
-use super::super::super::members::{BadRequest, Members, json_text};
+use super::super::super::members::{BadRequest, Members, json_list, json_text};
 use super::super::chat_request::{set_schema, typed};
 use super::fields::{Wrong, any_object, bad, each, member, number, object, optional, required, text};
 
@@ -19,7 +19,7 @@ pub fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadReq
         })
     })?;
     if !tools.is_empty() {
-        chat.set("tools", format!("[{}]", tools.join(",")));
+        chat.set("tools", json_list(tools));
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn put_options(options: &Members<'_>, chat: &mut Members<'_>) -> Result<(), Wron
         })
     })?;
     if !stop.is_empty() {
-        chat.set("stop", format!("[{}]", stop.join(",")));
+        chat.set("stop", json_list(stop));
     }
     Ok(())
 }

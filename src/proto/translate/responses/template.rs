@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::super::super::members::{Members, list};
+use super::super::super::members::{Members, json_list, list};
 use super::tools::{ToolNames, Tools};
 
 /// What all snapshots of one response have in common.
@@ -82,8 +82,7 @@ fn text(raw: &str) -> String {
 
 fn tools(raw: &str) -> String {
     let Ok(tools) = list::<&RawValue>(raw) else { return raw.to_owned() };
-    let tools = tools.iter().map(|tool| complete_type(tool.get(), "function", &FUNCTION));
-    format!("[{}]", tools.collect::<Vec<_>>().join(","))
+    json_list(tools.iter().map(|tool| complete_type(tool.get(), "function", &FUNCTION)).collect())
 }
 
 /// The members with which a response repeats its request, each with its value as JSON on one line.
